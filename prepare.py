@@ -1,0 +1,617 @@
+"""From pairs of files to a dataset folder: check every pair, make the maps, move it into place."""
+
+import json
+import os
+import re
+import shutil
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+import archive
+import fixations
+import images
+from utils import (
+    Progbar,
+    UserError,
+    bullet_list,
+    cores,
+    count_of,
+    process_runs,
+    say,
+    sha256,
+    write_json,
+)
+
+# How folders may be called, in archives and on disk, and what they hold.
+ROLES = {
+    "stimuli": "stimuli",
+    "fixation": "fixations",
+    "fixations": "fixations",
+    "saliency": "saliency",
+}
+RECORD = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of the preparation, from the command line.
+
+    Attributes:
+        archives: Archive files got by hand, in place of those looked for or fetched.
+        sigma: Standard deviation of the blur in stimulus pixels, in place of config.SIGMA.
+        skip_bad: Go on without pairs that cannot be used.
+        allow_partial: Accept another number of pairs than the dataset's, split 80/20.
+    """
+
+    archives: tuple[Path, ...] = ()
+    sigma: float | None = None
+    skip_bad: bool = False
+    allow_partial: bool = False
+
+
+DEFAULTS = Options()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One stimulus and what is known of where people looked at it.
+
+    Attributes:
+        name: Where the stimulus belongs below `stimuli/`, as in "499.jpg".
+        stimulus: The image file.
+        fixation_map: An image of fixation points, if there is one.
+        saliency_map: A blurred map, if there is one.
+    """
+
+    name: str
+    stimulus: Path
+    fixation_map: Path | None = None
+    saliency_map: Path | None = None
+
+    @property
+    def map_name(self) -> str:
+        """The name of this pair's maps below `fixations/` and `saliency/`."""
+        return str(PurePosixPath(self.name).with_suffix(".png"))
+
+
+def stem(name: str) -> str:
+    """Return the key under which files of one pair meet.
+
+    The file name without its suffix and without `_fixMap` or `_fixPts`, in one Unicode form
+    because macOS stores accents apart from their letters.
+    """
+    bare = re.sub(r"_fix(map|pts)$", "", PurePosixPath(name).stem, flags=re.IGNORECASE)
+    return unicodedata.normalize("NFC", bare)
+
+
+def _role_of(folder: str, file_name: str) -> str | None:
+    role = ROLES.get(folder.lower())
+    if role == "fixations" and re.search(r"_fixmap$", Path(file_name).stem, re.IGNORECASE):
+        return "fixMap"
+    return role
+
+
+def find_pairs(files: Iterable[tuple[str, Path]]) -> tuple[list[Pair], list[str]]:
+    """Form pairs of stimuli and maps by the stem of their names.
+
+    Args:
+        files: (folder, path) for every image, the folder being a key of `ROLES`.
+
+    Returns:
+        The pairs, sorted by name, and a sentence for everything that forms none.
+    """
+    found: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    for folder, path in files:
+        found[stem(path.name)][_role_of(folder, path.name)].append(path)
+    has_saliency = any("saliency" in roles for roles in found.values())
+    pairs, problems = [], []
+    for key in sorted(found):
+        roles = found[key]
+        # A map called fixMap beside one called fixPts is the blurred one; alone it is the map.
+        if "fixMap" in roles:
+            role = "saliency" if "fixations" in roles else "fixations"
+            roles[role] = roles[role] + roles.pop("fixMap")
+        labels = {"stimuli": "stimuli", "fixations": "fixation maps", "saliency": "saliency maps"}
+        twice = [role for role in labels if len(roles.get(role, ())) > 1]
+        if twice:
+            for role in twice:
+                names = ", ".join(sorted(path.name for path in roles[role]))
+                problems.append(f"{key}: {len(roles[role])} {labels[role]} with one stem ({names})")
+        elif "stimuli" not in roles:
+            path = next(iter(roles.values()))[0]
+            problems.append(f"{path.name}: a map without a stimulus")
+        elif "fixations" not in roles and "saliency" not in roles:
+            problems.append(f"{roles['stimuli'][0].name}: a stimulus without a map")
+        elif has_saliency and "saliency" not in roles:
+            problems.append(f"{roles['stimuli'][0].name}: no saliency map, though others have one")
+        else:
+            first = {role: paths[0] for role, paths in roles.items()}
+            pairs.append(
+                Pair(
+                    first["stimuli"].name,
+                    first["stimuli"],
+                    first.get("fixations"),
+                    first.get("saliency"),
+                )
+            )
+    return sorted(pairs, key=lambda pair: pair.name), problems
+
+
+def in_parallel(function: Callable, items: Sequence, description: str) -> Iterator:
+    """Yield `function(item)` for every item in order, on all cores, with a progress bar."""
+    with ThreadPoolExecutor(cores()) as pool, Progbar(len(items), description, "pair") as bar:
+        try:
+            for result in pool.map(function, items):
+                bar.update()
+                yield result
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= 0.01
+
+
+@dataclass
+class _Look:
+    """What a first look at a pair found: its size, which maps are points, or a problem."""
+
+    size: tuple[int, int] = (0, 0)
+    points: dict[str, bool] = field(default_factory=dict)
+    problem: str = ""
+
+
+def _map_problem(brightness: np.ndarray, size: tuple[int, int]) -> str:
+    if not _same_shape(brightness.shape, size):
+        (height, width), (stimulus_height, stimulus_width) = brightness.shape, size
+        return (
+            f"the map is {width} x {height}, another shape than the stimulus' "
+            f"{stimulus_width} x {stimulus_height}"
+        )
+    if brightness.max() <= 0:
+        return "a map without a single fixation"
+    if brightness.size > 1 and brightness.min() == brightness.max():
+        return "a map of one grey level"
+    inverted = brightness.max() - brightness
+    if np.median(inverted) == 0 and fixations.looks_like_points(inverted):
+        return "dark points on a bright ground; fixations have to be the bright ones"
+    return ""
+
+
+def _look_at(pair: Pair) -> _Look:
+    """Decode everything of a pair once, so that what is bad is known before anything is made."""
+    look = _Look()
+    try:
+        look.size = images.read_stimulus(pair.stimulus).shape[:2]
+        for role in ("fixation_map", "saliency_map"):
+            path = getattr(pair, role)
+            if path is None:
+                continue
+            brightness = images.read_map(path)
+            if problem := _map_problem(brightness, look.size):
+                look.problem = f"{path.parent.name}/{path.name}: {problem}"
+                break
+            look.points[role] = fixations.looks_like_points(brightness)
+    except UserError as error:
+        look.problem = str(error).replace(f"{pair.stimulus.parent.parent}{os.sep}", "")
+    return look
+
+
+def _majority(looks: Sequence[_Look], role: str) -> bool | None:
+    """Whether most maps of a role are points; None where there are none of that role."""
+    votes = [look.points[role] for look in looks if role in look.points]
+    return sum(votes) * 2 > len(votes) if votes else None
+
+
+def _assign_maps(pairs: list[Pair], looks: list[_Look], sigma_asked: bool) -> list[Pair]:
+    """Put every map in the role its pixels have, whatever the folder is called.
+
+    Points become `fixation_map`, smooth maps `saliency_map`. The data's own smooth maps are used
+    where there are any, unless the user asked for a sigma.
+    """
+    fixation_points = _majority(looks, "fixation_map")
+    saliency_points = _majority(looks, "saliency_map")
+    assigned = []
+    for pair in pairs:
+        points = pair.fixation_map if fixation_points else None
+        smooth = pair.saliency_map if saliency_points is False else None
+        if points is None and saliency_points:
+            points = pair.saliency_map
+        if smooth is None and fixation_points is False:
+            smooth = pair.fixation_map
+        if points is not None and sigma_asked:
+            smooth = None
+        assigned.append(replace(pair, fixation_map=points, saliency_map=smooth))
+    return assigned
+
+
+def _odd_ones(pairs: list[Pair], looks: list[_Look]) -> list[str]:
+    """Name the maps that look like another kind than most of their folder."""
+    odd = []
+    for role in ("fixation_map", "saliency_map"):
+        usual = _majority(looks, role)
+        for pair, look in zip(pairs, looks, strict=True):
+            if look.points.get(role, usual) != usual:
+                odd.append(getattr(pair, role).name)
+    return odd
+
+
+def _write_maps(
+    pair: Pair, size: tuple[int, int], folder: Path, sigma: float, kinds: set[str]
+) -> int:
+    """Write the maps of one pair that are in `kinds`; return the number of fixated pixels."""
+    count = 0
+    if pair.fixation_map is not None:
+        points = fixations.extract_points(images.read_map(pair.fixation_map))
+        points = fixations.move_points(points, size)
+        count = int(points.sum())
+        if "fixations" in kinds:
+            images.write_png(folder / "fixations" / pair.map_name, points.astype(np.uint8) * 255)
+    if "saliency" in kinds:
+        if pair.saliency_map is not None:
+            saliency = images.resize(images.read_map(pair.saliency_map), size)
+        else:
+            saliency = fixations.blur(points, sigma)
+        images.write_png(folder / "saliency" / pair.map_name, fixations.to_uint8(saliency))
+    return count
+
+
+@contextmanager
+def building(target: Path) -> Iterator[Path]:
+    """Give a temporary folder beside `target`; it is gone afterwards, whatever happens.
+
+    The block moves what it has finished into place itself. Folders that killed runs left behind
+    are removed first.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    for left in target.parent.glob(f".{target.name}.preparing-*"):
+        if not process_runs(int(left.name.rpartition("-")[2])):
+            shutil.rmtree(left)
+    folder = target.with_name(f".{target.name}.preparing-{os.getpid()}")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a dataset is to become.
+
+    Attributes:
+        name: The dataset's name, as on the command line.
+        expected: How many pairs there have to be; None accepts any number.
+        sigma: Standard deviation of the blur in stimulus pixels.
+        options: What the user asked for.
+    """
+
+    name: str
+    expected: int | None
+    sigma: float
+    options: Options
+
+
+def _check(
+    plan: Plan, pairs: list[Pair], problems: list[str], where: str
+) -> tuple[list[Pair], list[_Look], list[str]]:
+    """Look at all pairs; return the good ones with their looks, and the problems of the others.
+
+    Raises:
+        UserError: There are bad pairs or another number than expected, and no option allows it.
+    """
+    looks = list(in_parallel(_look_at, pairs, "Checking"))
+    problems = problems + [look.problem for look in looks if look.problem]
+    good = [(pair, look) for pair, look in zip(pairs, looks, strict=True) if not look.problem]
+    complaints = []
+    if problems and not plan.options.skip_bad:
+        complaints.append(
+            f"{where}: {count_of(len(problems), 'pair')} cannot be used:\n{bullet_list(problems)}\n"
+            "Mend them, or pass --skip-bad to go on without them."
+        )
+    found = len(good) + len(problems)
+    if plan.expected not in (None, found) and not plan.options.allow_partial:
+        complaints.append(
+            f"{where}: {count_of(found, 'pair')} found where {plan.name} has {plan.expected:,}. "
+            "Pass --allow-partial to take what is there and split it 80/20."
+        )
+    if complaints:
+        raise UserError("\n".join(complaints))
+    if len(good) < 2:
+        raise UserError(
+            f"{where}: {count_of(len(good), 'usable pair')} found, but training needs one and the "
+            f"held-out part another.\n{bullet_list(problems)}".rstrip()
+        )
+    return [pair for pair, _ in good], [look for _, look in good], problems
+
+
+def _make(
+    plan: Plan, pairs: list[Pair], problems: list[str], where: str, folder: Path, there: set[str]
+) -> tuple[list[Pair], dict]:
+    """Check pairs and write their maps below `folder`; return the good ones and the record.
+
+    `there` names the kinds of maps ("fixations", "saliency") that need not be written.
+    """
+    pairs, looks, problems = _check(plan, pairs, problems, where)
+    odd = _odd_ones(pairs, looks)
+    pairs = _assign_maps(pairs, looks, plan.options.sigma is not None)
+    has_points = any(pair.fixation_map for pair in pairs)
+    blurred = any(pair.saliency_map is None for pair in pairs)
+    if not has_points and plan.options.sigma is not None:
+        raise UserError(
+            f"{where}: the maps are smooth already and are not blurred again; leave out --sigma."
+        )
+    sigma = plan.sigma if plan.options.sigma is None else plan.options.sigma
+    kinds = {"fixations", "saliency"} - there
+    jobs = [(pair, look.size) for pair, look in zip(pairs, looks, strict=True)]
+    counts = list(
+        in_parallel(lambda job: _write_maps(*job, folder, sigma, kinds), jobs, "Making maps")
+    )
+    sizes = Counter(f"{width}x{height}" for height, width in (look.size for look in looks))
+    record = {
+        "dataset": plan.name,
+        "pairs": len(pairs),
+        "maps": "fixation points" if has_points else "smooth maps",
+        "sigma": sigma if blurred else None,
+        "sizes": dict(sizes.most_common()),
+        "fixations_per_image": _fixation_statistics(counts) if has_points else None,
+        "skipped": problems,
+        "skipped_files": [],
+        "unlike_the_others": odd,
+    }
+    return pairs, record
+
+
+def _fixation_statistics(counts: list[int]) -> dict[str, float]:
+    return {
+        "mean": round(float(np.mean(counts)), 1),
+        "median": float(np.median(counts)),
+        "min": min(counts),
+        "max": max(counts),
+    }
+
+
+def _choose_members(path: Path) -> list[tuple[str, archive.Member]]:
+    """Return (folder, member) for the images in an archive's stimuli and map folders."""
+    by_root: dict[PurePosixPath, list[tuple[str, archive.Member]]] = defaultdict(list)
+    for member in archive.list_members(path):
+        folder = member.path.parent
+        if folder.name.lower() in ROLES and images.is_image_name(member.path.name):
+            by_root[folder.parent].append((folder.name.lower(), member))
+    whole = {
+        root: found
+        for root, found in by_root.items()
+        if {ROLES[folder] for folder, _ in found} > {"stimuli"}
+    }
+    if not whole:
+        raise UserError(
+            f"{path}: no stimuli/ folder with a fixation/, fixations/ or saliency/ folder beside "
+            "it, at the top of the archive or in one folder around them."
+        )
+    depth = min(len(root.parts) for root in whole)
+    roots = [root for root in whole if len(root.parts) == depth]
+    if len(roots) > 1:
+        names = ", ".join(sorted(str(root) for root in roots))
+        raise UserError(f"{path}: stimuli/ is there more than once, in {names}. Keep one of them.")
+    return whole[roots[0]]
+
+
+def from_archive(plan: Plan, path: Path, target: Path) -> None:
+    """Make the dataset folder `target` from an archive of `stimuli/` and maps.
+
+    Everything happens in a temporary folder beside `target`, which is renamed at the end.
+
+    Args:
+        plan: What the dataset is to become.
+        path: The archive.
+        target: The folder to make, `<data>/<dataset>`.
+
+    Raises:
+        UserError: The archive or its pairs are not usable; nothing is left behind.
+    """
+    members = _choose_members(path)
+    with building(target) as folder:
+        incoming = folder / "incoming"
+        folder_of = {member.name: role for role, member in members}
+        archive.extract(
+            path,
+            [member for _, member in members],
+            lambda member: incoming / folder_of[member.name] / member.path.name,
+        )
+        pairs, problems = find_pairs(
+            (part.name, file) for part in incoming.iterdir() for file in part.iterdir()
+        )
+        good, record = _make(plan, pairs, problems, path.name, folder, set())
+        (folder / "stimuli").mkdir()
+        for pair in good:
+            pair.stimulus.rename(folder / "stimuli" / pair.name)
+        shutil.rmtree(incoming)
+        record["source"] = {"archive": path.name, "sha256": sha256(path)}
+        write_json(folder / RECORD, record)
+        move_into_place(folder, target)
+    report(record)
+
+
+def move_into_place(folder: Path, target: Path) -> None:
+    """Rename a finished folder to `target`, which must not exist or be empty."""
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if target.exists():
+            raise UserError(
+                f"{target} came into being meanwhile; nothing was written over it. Run again."
+            ) from error
+        raise
+
+
+def _folder_images(target: Path) -> list[tuple[str, Path]]:
+    """Return (folder, file) for the images in a dataset folder's stimuli and map folders."""
+    return [
+        (folder.name, file)
+        for folder in sorted(target.iterdir())
+        if folder.name.lower() in ROLES and folder.is_dir()
+        for file in sorted(folder.iterdir())
+        if images.is_image_name(file.name)
+    ]
+
+
+def from_folder(plan: Plan, target: Path) -> None:
+    """Accept a folder that the user unpacked, and make the maps it lacks.
+
+    Files of the user are read only. The record is written last, so that an interrupted run is
+    taken up again.
+
+    Args:
+        plan: What the dataset is to become.
+        target: `<data>/<dataset>` with `stimuli/` and `saliency/`, `fixation/` or `fixations/`.
+
+    Raises:
+        UserError: The folder or its pairs are not usable.
+    """
+    files = _folder_images(target)
+    there = {folder for folder, _ in files}
+    if not {ROLES[folder.lower()] for folder in there} > {"stimuli"}:
+        raise UserError(
+            f"{target}: a dataset folder needs stimuli/ and saliency/, fixation/ or fixations/, "
+            "each with images. Complete it, or move it away so that it can be made from an archive."
+        )
+    pairs, problems = find_pairs(files)
+    kept = there & {"fixations", "saliency"}
+    with building(target) as folder:
+        good, record = _make(plan, pairs, problems, str(target), folder, kept)
+        used = {pair.stimulus for pair in good}
+        record["skipped_files"] = [
+            file.name
+            for part, file in files
+            if ROLES[part.lower()] == "stimuli" and file not in used
+        ]
+        if "saliency" in kept and any(pair.saliency_map is None for pair in good):
+            raise UserError(
+                f"{target / 'saliency'} holds fixation points or is to be made anew, and files of "
+                "yours are not written over: rename it to fixation/ (points) or move it away."
+            )
+        for made in ("fixations", "saliency"):
+            if (folder / made).is_dir():
+                (folder / made).rename(target / made)
+        record["source"] = {"folder": target.name}
+        write_json(target / RECORD, record)
+    report(record)
+
+
+def read_record(target: Path, options: Options) -> dict:
+    """Return the record of a prepared dataset.
+
+    Args:
+        target: `<data>/<dataset>`.
+        options: What the user asks for now; it must not contradict what was prepared.
+
+    Raises:
+        UserError: The record is damaged, or the dataset was prepared in another way.
+    """
+    path = target / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        source, sigma = record["source"], record["sigma"]
+        record["pairs"], record["sizes"], record["skipped_files"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}). Move {target} away and prepare the dataset again."
+        ) from error
+    again = f"Move {target} away, or use another data folder (-p), to prepare it anew."
+    if options.sigma not in (None, sigma):
+        made = "without blurring" if sigma is None else f"with sigma {sigma:g}"
+        raise UserError(f"{target} was prepared {made}, not with {options.sigma:g}. {again}")
+    known = source.get("sha256")
+    for archive_path in options.archives:
+        if archive_path.is_file() and known and sha256(archive_path) != known:
+            raise UserError(
+                f"{target} was prepared from another archive ({source['archive']}) than "
+                f"{archive_path}. {again}"
+            )
+    return record
+
+
+def least_padding(sizes: dict[str, int], pixels: int) -> tuple[int, int]:
+    """Return the network input that pads a set of images least.
+
+    Args:
+        sizes: How many images there are of each size, keyed "WIDTHxHEIGHT".
+        pixels: The number of input pixels to keep, within 3%.
+
+    Returns:
+        (height, width), both divisible by 8.
+    """
+    shapes = [(*map(int, size.split("x")), count) for size, count in sizes.items()]
+
+    def padded_share(height: int, width: int) -> float:
+        filled = 0.0
+        for image_width, image_height, count in shapes:
+            scale = min(height / image_height, width / image_width)
+            filled += count * scale**2 * image_width * image_height
+        return 1 - filled / (height * width * sum(count for *_, count in shapes))
+
+    candidates = [
+        (height, width)
+        for height in range(8, pixels // 8 + 1, 8)
+        for width in range(8, pixels // 8 + 1, 8)
+        if abs(height * width / pixels - 1) <= 0.03
+    ]
+    return min(candidates, key=lambda size: (padded_share(*size), abs(size[0] * size[1] - pixels)))
+
+
+def describe(record: dict, input_size: tuple[int, int]) -> str:
+    """Return what is known of a prepared dataset, as lines for the user.
+
+    Args:
+        record: The content of `dataset.json`.
+        input_size: The dataset's network input (height, width).
+    """
+    source = record["source"]
+    lines = [
+        f"pairs      {record['pairs']:,}",
+        f"source     {source.get('archive') or source.get('folder')}",
+        f"maps       {record['maps']}"
+        + (f", blurred with sigma {record['sigma']:g} pixels" if record["sigma"] else ", as given"),
+    ]
+    if statistics := record["fixations_per_image"]:
+        lines.append(
+            f"fixations  {statistics['mean']:g} an image on average, median "
+            f"{statistics['median']:g}, from {statistics['min']} to {statistics['max']}"
+        )
+    sizes = record["sizes"]
+    shown = [f"{size} ({count:,})" for size, count in list(sizes.items())[:6]]
+    if len(sizes) > len(shown):
+        shown.append(f"and {len(sizes) - len(shown)} more")
+    lines.append(f"sizes      {', '.join(shown)}")
+    height, width = input_size
+    best = least_padding(sizes, height * width)
+    lines.append(
+        f"input      {height} x {width} (height x width); for as many pixels "
+        f"{best[0]} x {best[1]} would pad least"
+    )
+    return "\n".join(lines)
+
+
+def report(record: dict) -> None:
+    """Say what a preparation found, and which pairs it left out."""
+    kind = record["maps"]
+    blurred = (
+        f"blurred with sigma {record['sigma']:g} pixels" if record["sigma"] else "used as given"
+    )
+    say(f"Prepared {count_of(record['pairs'], 'pair')} of {record['dataset']}: {kind}, {blurred}.")
+    if record["skipped"]:
+        left_out = record["skipped"]
+        say(f"Left out {count_of(len(left_out), 'pair')}:\n{bullet_list(left_out)}")
+    if odd := record["unlike_the_others"]:
+        names = ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "")
+        say(
+            f"{count_of(len(odd), 'map')} of another kind than the rest, treated like them: {names}"
+        )
