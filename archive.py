@@ -1,5 +1,6 @@
 """Taking wanted files out of archives that may be damaged or hostile."""
 
+import lzma
 import re
 import stat
 import tarfile
@@ -18,6 +19,7 @@ _DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     OSError,
     NotImplementedError,
@@ -87,6 +89,9 @@ class _Tar:
                 refusal = _tar_refusal(member)
                 if refusal or member.isreg():
                     yield Member(member.name, member.size, refusal)
+            # The checksum of a compressed stream stands behind the archive's own end.
+            while tar.fileobj.read(1 << 20):
+                pass
 
     def files(self, names: set[str]) -> Iterator[tuple[str, BinaryIO]]:
         with tarfile.open(self._path) as tar:

@@ -1,10 +1,59 @@
 """Fixations on the pixel grid: telling points from smooth maps, moving them, and blurring them."""
 
+from dataclasses import dataclass
+
 import numpy as np
-from scipy import ndimage
+
+# What is known of single fixations: pixels from the top left counted from 0, who looked, the
+# place in that viewer's sequence, and milliseconds; NaN where the source does not say.
+COLUMNS = ("x", "y", "viewer", "order", "duration")
 
 # A pixel's eight neighbours belong to the same spot.
 _EIGHT = np.ones((3, 3), dtype=bool)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Single fixations on one image.
+
+    Attributes:
+        rows: float64 [fixations, 5], in `COLUMNS`.
+        size: The (height, width) they were recorded on, where the source says.
+    """
+
+    rows: np.ndarray
+    size: tuple[int, int] | None = None
+
+
+def table_rows(
+    x: np.ndarray,
+    y: np.ndarray,
+    viewer: np.ndarray | float = np.nan,
+    order: np.ndarray | float = np.nan,
+    duration: np.ndarray | float = np.nan,
+) -> np.ndarray:
+    """Return columns, arrays of one length or constants, as the rows of a `Table`."""
+    x = np.asarray(x, dtype=np.float64).ravel()
+    rows = np.empty((len(x), len(COLUMNS)))
+    for index, column in enumerate((x, y, viewer, order, duration)):
+        rows[:, index] = np.asarray(column, dtype=np.float64).ravel()
+    return rows
+
+
+def points_at(rows: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return the pixels that fixations fall on.
+
+    Args:
+        rows: float array [fixations, 2 or more]: x, y, inside the image.
+        size: The image's (height, width).
+
+    Returns:
+        bool array [height, width].
+    """
+    points = np.zeros(size, dtype=bool)
+    columns, lines = rows[:, :2].astype(int).T
+    points[lines, columns] = True
+    return points
 
 
 def looks_like_points(brightness: np.ndarray) -> bool:
@@ -37,6 +86,9 @@ def looks_like_points(brightness: np.ndarray) -> bool:
 
 
 def _median_spot_area(mask: np.ndarray) -> float:
+    # Imported late: SciPy takes longer to load than everything else `main.py --help` needs.
+    from scipy import ndimage
+
     labels, count = ndimage.label(mask, _EIGHT)
     return float(np.median(np.bincount(labels.ravel())[1:])) if count else 0.0
 
@@ -45,8 +97,9 @@ def extract_points(brightness: np.ndarray) -> np.ndarray:
     """Return the fixated pixels of a map of points.
 
     In a clean map every pixel that is not black is a fixation, however dark (maps may count
-    fixations). Where the dark pixels form wide spots (JPEG's ringing, soft edges of drawn discs),
-    only what is brighter than half of the maximum counts.
+    fixations). Where the dark pixels surround the bright ones (JPEG's ringing, which fills blocks
+    of 8 x 8, or the soft edges of drawn discs), only what is brighter than half of the maximum
+    counts.
 
     Args:
         brightness: float array [height, width], 0 and up.
@@ -54,10 +107,14 @@ def extract_points(brightness: np.ndarray) -> np.ndarray:
     Returns:
         bool array [height, width].
     """
-    lit = brightness > 0
-    if _median_spot_area(lit) <= 4:
-        return lit
-    return brightness > 0.5 * brightness.max(initial=0)
+    bright = brightness > 0.5 * brightness.max(initial=0)
+    dark = (brightness > 0) & ~bright
+    if not dark.any():
+        return bright
+    from scipy import ndimage
+
+    beside = ndimage.maximum_filter(bright, size=15)
+    return bright if (dark & beside).sum() >= 0.9 * dark.sum() else bright | dark
 
 
 def move_points(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:

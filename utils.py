@@ -2,11 +2,13 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -64,6 +66,9 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     replaced = path.with_name(f".{os.getpid()}-{path.name}.old")
+    # In a container a killed run often had the id of this process.
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(replaced, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -87,10 +92,15 @@ def write_json(path: Path | str, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def digest(path: Path | str, algorithm: str) -> str:
+    """Return a file's digest ("md5", "sha256") in hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
 def sha256(path: Path | str) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest(path, "sha256")
 
 
 def count_of(number: int, noun: str) -> str:
@@ -162,28 +172,34 @@ def import_tensorflow() -> ModuleType:
 
 
 class Progbar:
-    """A progress bar on the terminal: rate, time left, and the values the caller adds.
+    """A progress bar: how much is done, the rate, the time left, and values the caller adds.
 
-    Where the output is no terminal (a log file, a pipe) the bar is left out, so that logs hold
-    only the lines meant for them.
+    Where the output is no terminal (a log file, a cloud job) a line is printed every minute.
 
     Args:
-        total: How many units there are in all.
+        total: How many units there are in all, if that is known.
         description: What is being done, in a word or two.
-        unit: The noun of one unit.
+        unit: The noun of one unit; bytes are shown as kB, MB and GB.
         done: Units that were finished before this bar began.
     """
 
-    def __init__(self, total: int, description: str, unit: str = "image", done: int = 0):
+    SECONDS_BETWEEN_LINES = 60
+
+    def __init__(
+        self, total: int | None, description: str, unit: str = "image", done: int = 0
+    ) -> None:
         from tqdm import tqdm
 
+        self._lines = not sys.stderr.isatty()
+        self._printed = time.monotonic()
         self._bar = tqdm(
             total=total,
             desc=description,
-            unit=f" {unit}s",
+            unit="B" if unit == "byte" else f" {unit}s",
+            unit_scale=unit == "byte",
             initial=done,
             dynamic_ncols=True,
-            disable=None,
+            file=io.StringIO() if self._lines else sys.stderr,
             leave=False,
         )
 
@@ -193,6 +209,9 @@ class Progbar:
             text = ", ".join(f"{name} {value:.4f}" for name, value in values.items())
             self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(n)
+        if self._lines and time.monotonic() - self._printed >= self.SECONDS_BETWEEN_LINES:
+            self._printed = time.monotonic()
+            say(self._bar.format_meter(**{**self._bar.format_dict, "ncols": 0}))
 
     def __enter__(self) -> Self:
         return self
