@@ -6,7 +6,7 @@ prediction", Neural Networks 129, 2020.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,12 +92,74 @@ def _aspp(x: Any) -> Any:
     return _convolution(x, 256, 1, "aspp_conv2")
 
 
-class Upsampling(layers.Layer):
-    """Bilinear upsampling to twice the height and width; unlike Keras' layer, of any input size."""
+@dataclass(frozen=True)
+class Variant:
+    """What a network computes beside its weights; weights only fit the variant they grew up in.
+
+    Attributes:
+        channels: The order that pixels enter the encoder in: "BGR", that of ImageNet's VGG16, or
+            "RGB". The mean of ImageNet's BGR pixels is subtracted in this order as it stands.
+        half_pixel_centers: Whether upsampling takes pixels at their centers, as TensorFlow 2
+            does, or at their upper left corners, as TensorFlow 1 did.
+
+    Raises:
+        ValueError: There is no such variant.
+    """
+
+    channels: str = "BGR"
+    half_pixel_centers: bool = True
+
+    def __post_init__(self) -> None:
+        if self.channels not in ("BGR", "RGB") or not isinstance(self.half_pixel_centers, bool):
+            raise ValueError(f"unknown variant of MSI-Net: {self}")
+
+
+ORDINARY = Variant()
+
+
+class VariantLayer(layers.Layer):
+    """A layer that computes what the network's variant asks for.
+
+    Attributes:
+        variant: The variant. Functions compiled by TensorFlow keep the one they were traced with.
+        traced: Whether there are such functions.
+    """
+
+    def __init__(self, variant: Variant, name: str) -> None:
+        super().__init__(name=name)
+        self.variant = variant
+        self.traced = False
 
     def call(self, x: Any) -> Any:
+        """Return what `compute` makes of a tensor [B, H, W, C]."""
+        self.traced = self.traced or tf.inside_function()
+        return self.compute(x)
+
+
+class Centering(VariantLayer):
+    """RGB pixels, 0..255, to the encoder's order of channels and around ImageNet's mean."""
+
+    def compute(self, x: Any) -> Any:
+        """Return float tensor [B, H, W, 3] for the same shape."""
+        ordered = ops.flip(x, axis=-1) if self.variant.channels == "BGR" else x
+        return ordered - np.array(IMAGENET_MEAN, dtype="float32")
+
+    def compute_output_shape(self, shape: tuple) -> tuple:
+        """Return the shape as it is."""
+        return shape
+
+
+class Upsampling(VariantLayer):
+    """Bilinear upsampling to twice the height and width; unlike Keras' layer, of any input size."""
+
+    def compute(self, x: Any) -> Any:
         """Return float tensor [B, 2 H, 2 W, C] for [B, H, W, C]."""
-        return tf.image.resize(x, 2 * tf.shape(x)[1:3])
+        # The only operation that still offers the corners of TensorFlow 1.
+        return tf.raw_ops.ResizeBilinear(
+            images=x,
+            size=2 * tf.shape(x)[1:3],
+            half_pixel_centers=self.variant.half_pixel_centers,
+        )
 
     def compute_output_shape(self, shape: tuple) -> tuple:
         """Return the doubled shape; unknown edges stay unknown."""
@@ -105,9 +167,9 @@ class Upsampling(layers.Layer):
         return batch, height and 2 * height, width and 2 * width, channels
 
 
-def _decoder(x: Any) -> Any:
+def _decoder(x: Any, variant: Variant) -> Any:
     for index, filters in enumerate((128, 64, 32), start=1):
-        x = Upsampling(name=f"decoder_upsampling{index}")(x)
+        x = Upsampling(variant, f"decoder_upsampling{index}")(x)
         x = _convolution(x, filters, 3, f"decoder_conv{index}")
     return layers.Conv2D(1, 3, padding="same", name="decoder_conv4")(x)
 
@@ -125,13 +187,21 @@ class MSINET(keras.Model):
     Output: float32 [B, H, W, 1], 0..1 per image.
 
     The data layout is channels last on every device, so weights move freely between them.
+
+    Args:
+        variant: What to compute beside the weights; loading weights brings their own variant.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, variant: Variant = ORDINARY) -> None:
         inputs = keras.Input((None, None, 3), name="input")
-        bgr = ops.flip(inputs, axis=-1) - np.array(IMAGENET_MEAN, dtype="float32")
-        outputs = _normalized(_decoder(_aspp(_encoder(bgr))))
+        centered = Centering(variant, "centering")(inputs)
+        outputs = _normalized(_decoder(_aspp(_encoder(centered)), variant))
         super().__init__(inputs=inputs, outputs=outputs, name="msinet")
+
+    @property
+    def variant(self) -> Variant:
+        """What the network computes beside its weights."""
+        return self.get_layer("centering").variant
 
     def convolutions(self) -> list[layers.Conv2D]:
         """Return the layers that hold weights, from input to output."""
@@ -141,15 +211,22 @@ class MSINET(keras.Model):
         """Return the names of VGG16's thirteen convolutions."""
         return [layer.name for layer in self.convolutions() if layer.name.startswith("block")]
 
-    def assign(self, tensors: Mapping[str, Sequence[np.ndarray]], where: str) -> None:
+    def assign(
+        self,
+        tensors: Mapping[str, Sequence[np.ndarray]],
+        where: str,
+        variant: Variant | None = None,
+    ) -> None:
         """Set the weights of the layers named in `tensors`, all of them or none.
 
         Args:
             tensors: [kernel, bias] by layer name.
             where: What to call their origin in messages.
+            variant: What to compute with them; by default the same as before.
 
         Raises:
-            UserError: A name or shape does not fit this network; the model is as it was.
+            UserError: A name or shape does not fit this network, or the network was compiled as
+                another variant; the model is as it was.
         """
         known = {layer.name: layer for layer in self.convolutions()}
         misfits = []
@@ -166,14 +243,26 @@ class MSINET(keras.Model):
         if misfits:
             listed = "\n".join(f"  {misfit}" for misfit in misfits)
             raise UserError(f"{where} does not hold weights of MSI-Net:\n{listed}")
+        if variant is not None:
+            self._take_on(variant, where)
         for name, arrays in tensors.items():
             for variable, array in zip(known[name].variables, arrays, strict=True):
                 variable.assign(array)
                 if not np.array_equal(variable.numpy(), np.asarray(array, dtype=np.float32)):
                     raise UserError(f"{where}: layer {name} did not take its weights.")
 
+    def _take_on(self, variant: Variant, where: str) -> None:
+        switched = [layer for layer in self.layers if isinstance(layer, VariantLayer)]
+        if variant != self.variant and any(layer.traced for layer in switched):
+            raise UserError(
+                f"{where} holds weights of {variant}, but this network has already run compiled "
+                f"as {self.variant}. Load them into a new MSINET()."
+            )
+        for layer in switched:
+            layer.variant = variant
+
     def load(self, path: Path | str) -> "Checkpoint":
-        """Load all weights from a file and return what else the file says.
+        """Load all weights from a file, and their variant, and return what else the file says.
 
         Raises:
             UserError: The file is missing, damaged, or of another network; the model is as it was.
@@ -184,7 +273,7 @@ class MSINET(keras.Model):
         ]
         if missing:
             raise UserError(f"{path} does not hold MSI-Net; missing: {', '.join(missing)}.")
-        self.assign(checkpoint.tensors, str(path))
+        self.assign(checkpoint.tensors, str(path), checkpoint.variant)
         return checkpoint
 
     def load_encoder(self, path: Path | str) -> None:
@@ -193,11 +282,20 @@ class MSINET(keras.Model):
         Raises:
             UserError: The file does not hold all thirteen convolutions; the model is as it was.
         """
-        tensors = read_checkpoint(path).tensors
+        checkpoint = read_checkpoint(path)
+        tensors = checkpoint.tensors
+        stray = [
+            name
+            for name in tensors
+            if name.startswith("block") and name not in self.encoder_names()
+        ]
+        if stray:
+            raise UserError(f"{path}: MSI-Net has no layer called {', '.join(stray)}.")
         missing = [name for name in self.encoder_names() if name not in tensors]
         if missing:
             raise UserError(f"{path} does not hold VGG16's encoder; missing: {', '.join(missing)}.")
-        self.assign({name: tensors[name] for name in self.encoder_names()}, str(path))
+        variant = replace(self.variant, channels=checkpoint.variant.channels)
+        self.assign({name: tensors[name] for name in self.encoder_names()}, str(path), variant)
 
     def restore(
         self, dataset: str, paths: Mapping[str, Path], device: str, init: str = "auto"
@@ -209,7 +307,8 @@ class MSINET(keras.Model):
             paths: "latest", "best" and "weights": the folders that files are looked for in.
             device: The device whose checkpoints come first; those of others count as well.
             init: "auto" (the dataset's latest checkpoint; else the best SALICON checkpoint; else,
-                for SALICON itself, ImageNet), "salicon", "imagenet", "random" or a weights file.
+                for SALICON itself, ImageNet), "salicon", "pretrained" (the authors' SALICON
+                model), "imagenet", "random" or a weights file.
                 A latest checkpoint that began with the same choice is continued.
 
         Returns:
@@ -238,19 +337,24 @@ class MSINET(keras.Model):
             if salicon is None:
                 raise MissingFileError(
                     "Train model on SALICON first: there is no SALICON checkpoint in "
-                    f"{paths['best']}.\nOr start from something else: --init imagenet (the VGG16 "
-                    "encoder), --init random, or --init FILE.weights.h5."
+                    f"{paths['best']}.\nOr start from something else: --init pretrained (the "
+                    "SALICON model of the paper's authors), --init imagenet (the VGG16 encoder), "
+                    "--init random, or --init FILE.weights.h5."
                 )
             self.load(salicon)
             return Start(f"the SALICON checkpoint {salicon}", init)
+        if init == "pretrained":
+            path = download.download_pretrained_weights(paths["weights"], "salicon")
+            self.load(path)
+            return Start(f"the SALICON model of the paper's authors {path}", init)
         if init == "imagenet":
             return self._from_imagenet(paths["weights"], init)
         if init == "random":
             return Start("nothing: random weights", init)
         if not Path(init).is_file():
             raise MissingFileError(
-                f"--init {init}: no such file. Choose auto, salicon, imagenet, random, or an "
-                "existing .weights.h5 file."
+                f"--init {init}: no such file. Choose auto, salicon, pretrained, imagenet, random, "
+                "or an existing .weights.h5 file."
             )
         self.load(init)
         return Start(f"the weights file {init}", init)
@@ -303,12 +407,14 @@ class Checkpoint:
         metadata: What was stored with the weights: dataset, epoch, losses, settings.
         optimizer: The optimizer's variables, in its order; empty in files for prediction.
         trained_on: Digests of the images the weights were trained on.
+        variant: What to compute beside the weights; the ordinary one where the file states none.
     """
 
     tensors: dict[str, list[np.ndarray]]
     metadata: dict[str, Any] = field(default_factory=dict)
     optimizer: list[np.ndarray] = field(default_factory=list)
     trained_on: frozenset[bytes] = frozenset()
+    variant: Variant = ORDINARY
 
 
 @dataclass(frozen=True)
@@ -343,7 +449,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
 
     Raises:
         MissingFileError: There is no such file.
-        UserError: It is not HDF5, damaged, or holds no layers.
+        UserError: It is not HDF5, damaged, holds no layers, or states an unknown variant.
     """
     path = Path(path)
     if not path.is_file():
@@ -359,6 +465,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
                     tensors[str(name)] = arrays
             extra = file.get(_EXTRA, {})
             metadata = json.loads(extra.attrs["metadata"]) if extra else {}
+            variant = Variant(**metadata.get("variant", {}))
             optimizer = _arrays(extra["optimizer"]) if "optimizer" in extra else []
             trained_on = extra["trained_on"][()] if "trained_on" in extra else ()
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
@@ -366,7 +473,7 @@ def read_checkpoint(path: Path | str) -> Checkpoint:
     if not tensors:
         raise UserError(f"{path}: the file holds no layers.")
     digests = frozenset(bytes(digest) for digest in trained_on)
-    return Checkpoint(tensors, metadata, optimizer, digests)
+    return Checkpoint(tensors, metadata, optimizer, digests, variant)
 
 
 def write_checkpoint(
@@ -378,6 +485,8 @@ def write_checkpoint(
 ) -> None:
     """Write weights as `.weights.h5` that Keras' `load_weights` reads too, with more beside them.
 
+    The model's variant is among the latter: `MSINET.load` takes it on, `load_weights` does not.
+
     Args:
         path: The file, replaced only when the new one is whole.
         model: The network.
@@ -385,7 +494,11 @@ def write_checkpoint(
         optimizer: Stored where training is to be continued.
         trained_on: Digests of the training images, of one length.
     """
-    metadata = {**metadata, "written": datetime.now(UTC).isoformat(timespec="seconds")}
+    metadata = {
+        **metadata,
+        "variant": asdict(model.variant),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     with atomic_write(path) as temporary:
         model.save_weights(temporary)
         with h5py.File(temporary, "a") as file:
@@ -405,7 +518,12 @@ def weights_name(dataset: str, device: str) -> str:
 
 def find_weights(folder: Path | str, dataset: str, device: str) -> Path | None:
     """Return a dataset's weights file in a folder, that of `device` first, else of any device."""
-    preferred = Path(folder) / weights_name(dataset, device)
-    if preferred.is_file():
-        return preferred
-    return next(iter(sorted(Path(folder).glob(weights_name(dataset, "*")))), None)
+    found = {path.name: path for path in sorted(Path(folder).glob(weights_name(dataset, "*")))}
+    # A device has no underscore; a dataset of the user's own may, and be another one's beginning.
+    start, end = f"model_{dataset}_", ".weights.h5"
+    found = {
+        name: path
+        for name, path in found.items()
+        if "_" not in name.removeprefix(start).removesuffix(end)
+    }
+    return found.get(weights_name(dataset, device)) or next(iter(found.values()), None)
