@@ -31,10 +31,10 @@ class Split(NamedTuple):
 
 
 class Dataset:
-    """A dataset in `<data>/<name>/`; the subclass's name in lower case is the dataset's name.
+    """A dataset in `<data>/<name>/`, prepared by `download.download_<name>` if it is not there.
 
-    A subclass states how many pairs are for training and how many are held out. It is prepared by
-    `download.download_<name>` when its folder is not ready.
+    A permanent dataset is a subclass: its name in lower case is the dataset's name, its docstring
+    the README's description, and `config.DIMS` holds its network input.
 
     Args:
         data_path: The dataset's own folder, `<data>/<name>`, or the folder of all datasets.
@@ -44,113 +44,232 @@ class Dataset:
         n_train: Number of training pairs.
         n_valid: Number of held-out pairs.
         finetunes: Whether training starts from a SALICON checkpoint.
+        path: The dataset's own folder.
         record: The content of `dataset.json`.
     """
 
+    name: str
     n_train: int
     n_valid: int
     finetunes = True
 
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__name__.lower()
+
     def __init__(self, data_path: Path | str, options: prepare.Options = prepare.DEFAULTS) -> None:
-        self.path = dataset_folder(self.name(), data_path)
+        path = Path(data_path)
+        self.path = path if path.name == self.name else path / self.name
         if not (self.path / prepare.RECORD).is_file():
-            fetch_and_prepare = getattr(download, f"download_{self.name()}")
-            fetch_and_prepare(self.path.parent, options)
+            self.prepare(self.path.parent, options)
         self.record = prepare.read_record(self.path, options)
-        self.n_train, self.n_valid = split_counts(self.record["pairs"], self.n_train, self.n_valid)
+        expected = self.n_train + self.n_valid
+        if self.record["pairs"] != expected:
+            self.n_train = min(max(round(0.8 * self.record["pairs"]), 1), self.record["pairs"] - 1)
+            self.n_valid = self.record["pairs"] - self.n_train
 
-    @classmethod
-    def name(cls) -> str:
-        """The dataset's name on the command line and in file names."""
-        return cls.__name__.lower()
+    def prepare(self, parent_path: Path, options: prepare.Options) -> None:
+        """Make the dataset's folder in `parent_path`.
 
-    @classmethod
-    def image_size(cls) -> tuple[int, int]:
-        """The network input (height, width)."""
-        return config.DIMS[f"image_size_{cls.name()}"]
+        A set without a function `download.download_<name>` is one that its user holds, as an
+        archive or a folder of `stimuli/` and maps.
+        """
+        if fetch_and_prepare := getattr(download, f"download_{self.name}", None):
+            fetch_and_prepare(parent_path, options)
+        else:
+            expected = self.n_train + self.n_valid or None
+            download.prepare_held_archive(self.name, expected, parent_path, options)
 
     def load_data(self) -> tuple[Split, Split]:
         """Return the training part and the held-out part.
-
-        The split is that of the original code base: stimuli sorted by name, their order shuffled
-        by `numpy.random.RandomState(42)`, the first `n_train` for training.
 
         Raises:
             UserError: Files are missing or were added since the dataset was prepared.
         """
         stimuli, maps = self._pairs()
-        order = np.random.RandomState(42).permutation(len(stimuli))
-        parts = order[: self.n_train], order[self.n_train :]
-        train, valid = (
-            Split([stimuli[i] for i in part], [maps[i] for i in part]) for part in parts
+        train, valid = self.split([path.relative_to(self.path / "stimuli") for path in stimuli])
+        return (
+            Split([stimuli[i] for i in train], [maps[i] for i in train]),
+            Split([stimuli[i] for i in valid], [maps[i] for i in valid]),
         )
-        return train, valid
+
+    def split(self, names: Sequence[Path]) -> tuple[Sequence[int], Sequence[int]]:
+        """Return the indices of the training part and of the held-out part, in their order.
+
+        The split is that of the original code base: stimuli sorted by name, their order shuffled
+        by `numpy.random.RandomState(42)`, the first `n_train` for training.
+
+        Args:
+            names: The stimuli's paths below `stimuli/`, sorted.
+        """
+        order = np.random.RandomState(42).permutation(len(names))
+        return order[: self.n_train], order[self.n_train :]
 
     def _pairs(self) -> Split:
         """Return all pairs, sorted by the stimulus' name."""
         skipped = set(self.record["skipped_files"])
-        stimuli = sorted(
-            (
-                path
-                for path in (self.path / "stimuli").iterdir()
-                if images.is_image_name(path.name) and path.name not in skipped
-            ),
-            key=lambda path: path.name,
-        )
-        maps = {prepare.stem(path.name): path for path in (self.path / "saliency").iterdir()}
-        missing = [path.name for path in stimuli if prepare.stem(path.name) not in maps]
+        stimuli = self._files("stimuli")
+        stimuli = {key: path for key, path in stimuli.items() if path.name not in skipped}
+        maps = self._files("saliency")
+        missing = len(stimuli.keys() - maps.keys())
         if missing or len(stimuli) != self.record["pairs"]:
             raise UserError(
                 f"{self.path} was prepared with {self.record['pairs']:,} pairs and now has "
-                f"{len(stimuli):,} stimuli, {len(missing):,} of them without a map. "
+                f"{len(stimuli):,} stimuli, {missing:,} of them without a map. "
                 "Move the folder away and prepare the dataset again."
             )
-        return Split(stimuli, [maps[prepare.stem(path.name)] for path in stimuli])
+        return Split(list(stimuli.values()), [maps[key] for key in stimuli])
+
+    def _files(self, folder: str) -> dict[tuple[str, str], Path]:
+        """Return the images of a folder by the key that pairs them, sorted by their path."""
+        root = self.path / folder
+        if not root.is_dir():
+            raise UserError(
+                f"{root} is missing. Move {self.path} away and prepare the dataset again."
+            )
+        paths = [path for path in root.rglob("*") if images.is_image_name(path.name)]
+        paths.sort(key=lambda path: path.relative_to(root).as_posix())
+        return {
+            (path.parent.relative_to(root).as_posix(), prepare.stem(path.name)): path
+            for path in paths
+        }
 
 
 class SALICON(Dataset):
-    """SALICON: 10,000 + 5,000 images with mouse-tracked attention; its own split."""
+    """Mouse-tracked attention on photographs of everyday scenes; the set to train on first."""
 
     n_train = 10000
     n_valid = 5000
     finetunes = False
 
+    def split(self, names: Sequence[Path]) -> tuple[Sequence[int], Sequence[int]]:
+        """Return the set's own split, its folders `train` and `val`."""
+        train, valid = (
+            [index for index, name in enumerate(names) if name.parts[0] == part]
+            for part in ("train", "val")
+        )
+        # A part of the set may be all that is there.
+        return (train, valid) if train and valid else super().split(names)
+
+
+class MIT1003(Dataset):
+    """Photographs from Flickr and LabelMe, 15 viewers (Judd et al., ICCV 2009)."""
+
+    n_train = 803
+    n_valid = 200
+
+
+class CAT2000(Dataset):
+    """Twenty categories of 100 images, from satellite pictures to cartoons, 18 viewers."""
+
+    n_train = 1600
+    n_valid = 400
+
+    def split(self, names: Sequence[Path]) -> tuple[Sequence[int], Sequence[int]]:
+        """Return 80/20 within each category, by one shuffled order that all of them share."""
+        categories: dict[str, list[int]] = {}
+        for index, name in enumerate(names):
+            categories.setdefault(name.parts[0], []).append(index)
+        train, valid = [], []
+        for indices in categories.values():
+            order = np.random.RandomState(42).permutation(len(indices))
+            n_train = round(0.8 * len(indices))
+            train += [indices[i] for i in order[:n_train]]
+            valid += [indices[i] for i in order[n_train:]]
+        # So few images a category may be there that none would be held out.
+        return (train, valid) if train and valid else super().split(names)
+
+
+class DUTOMRON(Dataset):
+    """Photographs with one or more salient objects, 5 viewers (Yang et al., CVPR 2013)."""
+
+    n_train = 4168
+    n_valid = 1000
+
+
+class PASCALS(Dataset):
+    """Photographs of PASCAL VOC 2010, 8 viewers (Li et al., CVPR 2014)."""
+
+    n_train = 650
+    n_valid = 200
+
+
+class OSIE(Dataset):
+    """Photographs with several objects of many kinds, 15 viewers (Xu et al., JoV 2014)."""
+
+    n_train = 500
+    n_valid = 200
+
+
+class FIWI(Dataset):
+    """Web pages, 11 viewers (Shen and Zhao, ECCV 2014)."""
+
+    n_train = 99
+    n_valid = 50
+
 
 class FIXATIONADD1000(Dataset):
-    """ADD1000: 1,000 advertising images, 57 viewers (Liang, Liu, Qian, JVCIR 2021)."""
+    """Advertising images, 57 viewers (Liang, Liu, Qian, JVCIR 2021)."""
 
     n_train = 800
     n_valid = 200
 
 
+class OwnSet(Dataset):
+    """A set of the user's own: any number of pairs, split 80/20.
+
+    Args:
+        name: The dataset's name.
+        data_path: The dataset's own folder, `<data>/<name>`, or the folder of all datasets.
+        options: What the user asked of the preparation.
+    """
+
+    n_train = n_valid = 0
+
+    def __init__(
+        self, name: str, data_path: Path | str, options: prepare.Options = prepare.DEFAULTS
+    ) -> None:
+        self.name = name
+        super().__init__(data_path, options)
+
+
 def dataset_classes() -> dict[str, type[Dataset]]:
-    """Return every declared dataset's class by its name, in the order of this file."""
-    return {cls.name(): cls for cls in Dataset.__subclasses__()}
+    """Return every permanent dataset's class by its name, in the order of this file."""
+    return {cls.name: cls for cls in Dataset.__subclasses__() if cls is not OwnSet}
 
 
-def dataset_class(name: str) -> type[Dataset]:
-    """Return the class of a dataset.
+def datasets_table() -> str:
+    """Return the table of permanent datasets in the README, as Markdown."""
+    lines = ["| `-d` | what | training / held out | network input |", "|---|---|---|---|"]
+    for name, cls in dataset_classes().items():
+        height, width = image_size(name)
+        what = cls.__doc__.strip().splitlines()[0].rstrip(".")
+        lines.append(
+            f"| `{name}` | {what} | {cls.n_train:,} / {cls.n_valid:,} | {height} x {width} |"
+        )
+    return "\n".join(lines)
+
+
+def open_dataset(
+    name: str, data_path: Path | str, options: prepare.Options = prepare.DEFAULTS
+) -> Dataset:
+    """Return a dataset, prepared if it was not yet.
+
+    Args:
+        name: A permanent dataset, or a set of the user's own.
+        data_path: The folder of all datasets, or the dataset's own.
+        options: What the user asked of the preparation.
 
     Raises:
-        UserError: There is none of this name.
+        UserError: There is no such dataset, or it cannot be prepared.
     """
-    classes = dataset_classes()
-    if name not in classes:
-        raise UserError(f"There is no dataset {name!r}; there are {', '.join(classes)}.")
-    return classes[name]
+    if cls := dataset_classes().get(name):
+        return cls(data_path, options)
+    return OwnSet(name, data_path, options)
 
 
-def dataset_folder(name: str, data_path: Path | str) -> Path:
-    """Return `<data>/<name>`, whether `data_path` is that folder or the one around it."""
-    path = Path(data_path)
-    return path if path.name == name else path / name
-
-
-def split_counts(pairs: int, n_train: int, n_valid: int) -> tuple[int, int]:
-    """Return how many of `pairs` are for training and held out: as declared, else 80/20."""
-    if pairs != n_train + n_valid:
-        n_train = min(max(round(0.8 * pairs), 1), pairs - 1)
-    return n_train, pairs - n_train
+def image_size(name: str) -> tuple[int, int]:
+    """Return a dataset's network input (height, width); a set of the user's own has a default."""
+    return config.DIMS.get(f"image_size_{name}", config.OWN_SET_SIZE)
 
 
 def fitted_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
@@ -294,14 +413,17 @@ class TEST:
     Args:
         dataset: The dataset whose network input size is used.
         data_path: An image file, a folder (searched recursively), or a glob pattern.
+        target: Another network input (height, width).
 
     Attributes:
         paths: The image files, sorted.
         root: The folder that all of them lie in, below which results mirror their places.
     """
 
-    def __init__(self, dataset: str, data_path: Path | str) -> None:
-        self.target = dataset_class(dataset).image_size()
+    def __init__(
+        self, dataset: str, data_path: Path | str, target: tuple[int, int] | None = None
+    ) -> None:
+        self.target = image_size(dataset) if target is None else target
         self.paths = find_images(data_path)
         self.root = Path(os.path.commonpath([path.parent for path in self.paths]))
 
@@ -396,10 +518,9 @@ def get_dataset_iterator(
     """
     import tensorflow as tf
 
-    cls = dataset_class(dataset)
     if phase == "train":
-        train, valid = cls(data_path).load_data()
-        target, batch_size = cls.image_size(), config.PARAMS["batch_size"]
+        train, valid = open_dataset(dataset, data_path).load_data()
+        target, batch_size = image_size(dataset), config.PARAMS["batch_size"]
         return (
             batches(train, target, batch_size, "shuffled"),
             batches(valid, target, batch_size),

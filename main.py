@@ -1,7 +1,9 @@
 """The command line: prepare data, train MSI-Net, predict saliency maps."""
 
 import argparse
+import re
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -44,17 +46,25 @@ def define_paths(current_path: Path | str, args: argparse.Namespace) -> dict[str
 def _open_dataset(args: argparse.Namespace, paths: Mapping[str, Path]) -> data.Dataset:
     archives, partial = tuple(args.archive), args.allow_partial
     if args.sample:
+        if args.data not in config.SAMPLES:
+            raise UserError(
+                f"There is a sample of {', '.join(config.SAMPLES)}, not of {args.data}."
+            )
         archives, partial = (paths["samples"] / config.SAMPLES[args.data],), True
-    options = prepare.Options(archives, args.sigma, args.skip_bad, partial)
-    return data.dataset_class(args.data)(paths["data"] / args.data, options)
+    options = prepare.Options(
+        archives, args.sigma, args.skip_bad, partial, verify=not args.no_verify
+    )
+    return data.open_dataset(args.data, paths["data"], options)
 
 
 def prepare_data(args: argparse.Namespace, paths: Mapping[str, Path]) -> int:
     """Prepare a dataset and say what was found; return the exit status."""
     dataset = _open_dataset(args, paths)
     say(f"{dataset.path} is ready.")
-    say(prepare.describe(dataset.record, dataset.image_size()))
-    say(f"split      {dataset.n_train:,} for training, {dataset.n_valid:,} held out")
+    train_set, valid_set = dataset.load_data()
+    say(prepare.describe(dataset.record, args.size or data.image_size(args.data)))
+    counts = len(train_set.stimuli), len(valid_set.stimuli)
+    say(f"split      {counts[0]:,} for training, {counts[1]:,} held out")
     return 0
 
 
@@ -66,37 +76,47 @@ def train_model(args: argparse.Namespace, paths: Mapping[str, Path]) -> int:
     import trainer
 
     say(trainer.choose_device(args.device))
-    trainer.train(
-        dataset,
-        paths,
-        trainer.Request(
-            init=args.init,
-            device=args.device,
-            epochs=args.epochs,
-            batch_size=args.batch_size,
-            learning_rate=args.learning_rate,
-            seed=args.seed,
-            fresh=args.fresh,
-        ),
-        lambda history: report.draw_history(
-            history, paths["history"] / f"curve_{args.data}_{args.device}.png"
-        ),
+    request = trainer.Request(
+        init=args.init,
+        device=args.device,
+        image_size=args.size or data.image_size(args.data),
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        learning_rate=args.learning_rate,
+        seed=args.seed,
+        fresh=args.fresh,
     )
+    curve = paths["history"] / f"curve_{args.data}_{args.device}.png"
+    trainer.train(dataset, paths, request, lambda history: report.draw_history(history, curve))
     return 0
 
 
 def test_model(args: argparse.Namespace, paths: Mapping[str, Path]) -> int:
     """Predict saliency maps of images, or of a dataset's held-out part; return the exit status."""
+    # What does not need the network is checked before seconds go into loading it.
+    if args.path is None:
+        dataset = _open_dataset(args, paths)
+    else:
+        data.find_images(args.path)
+
     import predictor
     import trainer
 
     say(trainer.choose_device(args.device))
-    network = predictor.load(args.weights, args.data, args.device, paths)
+    network = predictor.load(args.weights, args.data, args.device, paths, args.size)
     if args.path is None:
-        job = predictor.held_out_job(_open_dataset(args, paths), network)
+        job = predictor.held_out_job(dataset, network)
     else:
-        job = predictor.images_job(data.TEST(args.data, args.path), network)
+        job = predictor.images_job(data.TEST(args.data, args.path, network.image_size))
     return predictor.run(job, network, paths["images"], args.overlay)
+
+
+def list_weights(args: argparse.Namespace, paths: Mapping[str, Path]) -> int:
+    """Say which weights are here and which can be fetched; return the exit status."""
+    import weights
+
+    say(weights.listing(paths))
+    return 0
 
 
 def demo(args: argparse.Namespace, paths: Mapping[str, Path]) -> int:
@@ -122,6 +142,24 @@ def _seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text!r} has to be a whole number from 0 to 2**32 - 1")
     return int(text)
+
+
+def _dataset_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no name of a dataset; letters, digits, _ and - may stand in one"
+        )
+    return text.lower() if text.lower() in datasets_list else text
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    size = tuple(map(int, match.groups())) if match else (0, 0)
+    if min(size) < 8 or any(edge % 8 for edge in size):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} has to be HEIGHTxWIDTH, both divisible by 8, as in 240x320"
+        )
+    return size
 
 
 class _Parser(argparse.ArgumentParser):
@@ -150,6 +188,11 @@ def _add_data_options(parser: argparse.ArgumentParser) -> None:
         "--skip-bad", action="store_true", help="go on without pairs that cannot be used"
     )
     group.add_argument(
+        "--no-verify",
+        action="store_true",
+        help="use fetched files even if they have changed since they were published",
+    )
+    group.add_argument(
         "--allow-partial",
         action="store_true",
         help="accept another number of pairs than the dataset's, split 80/20",
@@ -162,8 +205,8 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         "--init",
         metavar="WEIGHTS",
         default="auto",
-        help="auto, salicon, imagenet, random or a .weights.h5 file (default: auto: continue, "
-        "else start from SALICON)",
+        help="auto, salicon, pretrained, imagenet, random or a .weights.h5 file (default: auto, "
+        "that is: continue, else start from the SALICON checkpoint)",
     )
     group.add_argument(
         "--epochs",
@@ -213,16 +256,23 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-d",
         "--data",
-        choices=datasets_list,
+        type=_dataset_name,
         default="fixationadd1000",
         metavar="NAME",
-        help=f"one of {', '.join(datasets_list)} (default: %(default)s)",
+        help=f"{', '.join(datasets_list)}, or a set of your own (default: %(default)s)",
     )
     parser.add_argument(
         "--device",
         choices=("gpu", "cpu", "tpu", "metal"),
         default=config.PARAMS["device"],
         help="where to compute, and the suffix of checkpoint files (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="HxW",
+        type=_size,
+        help="network input in pixels, height and width divisible by 8 (default: config.DIMS; "
+        "in testing that of the weights)",
     )
     parser.add_argument(
         "--sample",
@@ -241,7 +291,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     def add(name: str, run: Callable, summary: str) -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=summary)
-        command.set_defaults(run=run)
+        command.set_defaults(run=run, data_path=None)
         _add_common_options(command)
         return command
 
@@ -274,12 +324,21 @@ def build_parser() -> argparse.ArgumentParser:
     add_data_path(command, "-p", "--path", "--data-path")
     _add_data_options(command)
 
+    add("weights", list_weights, "List the weights that are here and those that can be fetched.")
+
     command = add("demo", demo, "Train on the bundled sample and predict its held-out images.")
     _add_data_options(command)
     _add_training_options(command)
     _add_prediction_options(command)
     command.set_defaults(
-        sample=True, data_path=None, path=None, overlay=True, init="random", epochs=3
+        sample=True,
+        path=None,
+        # The sample's images are not larger, and three minutes is all a first look may take.
+        size=(240, 320),
+        overlay=True,
+        init="random",
+        epochs=3,
+        learning_rate=1e-4,
     )
     return parser
 
@@ -292,12 +351,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args = build_parser().parse_args(arguments)
         return args.run(args, define_paths(ROOT, args))
     except UserError as error:
+        if debug:
+            traceback.print_exc()
         message = str(error)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         message = f"{place}{error.strerror or error}."
     except KeyboardInterrupt:
-        say("\nInterrupted. Run the same command again to continue after the last finished epoch.")
+        say(
+            "\nInterrupted. What was finished is kept: run the same command again, and a training "
+            "continues after its last finished epoch."
+        )
         return 130
     except Exception as error:
         message = (
@@ -308,10 +372,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
     else:
         return 0
-    if debug:
-        import traceback
-
-        traceback.print_exc()
     print(f"Error: {message}", file=sys.stderr)
     return 2
 

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+import config
 import data
+import download
 import fixations
 import images
 import metrics
@@ -27,37 +29,51 @@ class Network:
     predict: Any
     checkpoint: model.Checkpoint
     path: Path
+    image_size: tuple[int, int]
 
 
-def load(weights: Path | None, dataset: str, device: str, paths: Mapping[str, Path]) -> Network:
+def _find(dataset: str, device: str, paths: Mapping[str, Path]) -> Path:
+    for place in ("best", "weights"):
+        if path := model.find_weights(paths[place], dataset, device):
+            return path
+    if dataset in config.PRETRAINED:
+        say(f"There are no weights for {dataset} here; fetching those of the paper's authors.")
+        return download.download_pretrained_weights(paths["weights"], dataset)
+    raise MissingFileError(
+        f"There are no weights for {dataset} in {paths['best']} or {paths['weights']}. Train "
+        f"first (main.py train -d {dataset}) or name a file: --weights FILE.weights.h5"
+    )
+
+
+def load(
+    weights: Path | None,
+    dataset: str,
+    device: str,
+    paths: Mapping[str, Path],
+    image_size: tuple[int, int] | None = None,
+) -> Network:
     """Load the weights to predict with and say which they are.
 
     Args:
-        weights: The user's choice; else the dataset's best checkpoint, else one in `weights/`.
+        weights: The user's choice; else the dataset's best checkpoint, else one in `weights/`,
+            else, for the published sets, the model of the paper's authors.
         dataset: The dataset they were trained on.
         device: The device whose file comes first.
         paths: "best" and "weights".
+        image_size: Another network input (height, width) than that of the training.
 
     Raises:
         MissingFileError: There are none; the message says how to get some.
-        UserError: The file cannot be used.
+        UserError: The file cannot be used, or not be fetched.
     """
-    path = weights or next(
-        filter(
-            None,
-            (model.find_weights(paths[place], dataset, device) for place in ("best", "weights")),
-        ),
-        None,
-    )
-    if path is None:
-        raise MissingFileError(
-            f"There are no weights for {dataset} in {paths['best']} or {paths['weights']}. Train "
-            f"first (main.py train -d {dataset}) or name a file: --weights FILE.weights.h5"
-        )
+    path = weights or _find(dataset, device, paths)
     network = model.MSINET()
     checkpoint = network.load(path)
     say(f"Using the weights {path}.")
-    return Network(tf.function(lambda x: network(x, training=False)), checkpoint, path)
+    settings = checkpoint.metadata.get("settings", {})
+    size = image_size or settings.get("image_size") or data.image_size(dataset)
+    predict = tf.function(lambda stimuli: network(stimuli, training=False))
+    return Network(predict, checkpoint, path, tuple(size))
 
 
 @dataclass(frozen=True)
@@ -84,12 +100,18 @@ def result_names(paths: Sequence[Path], root: Path) -> list[str]:
     `a.jpg` and `a.png`, to which the result's own suffix is added.
     """
     relative = [path.relative_to(root) for path in paths]
-    # Some file systems do not tell cases apart.
-    uses = Counter(str(path.with_suffix("")).lower() for path in relative)
-    return [
-        str(path.with_suffix("")) if uses[str(path.with_suffix("")).lower()] == 1 else str(path)
-        for path in relative
-    ]
+    names = [str(path.with_suffix("")) for path in relative]
+    whole = [str(path) for path in relative]
+    # Some file systems do not tell cases apart, and a name that keeps its suffix may meet another.
+    while True:
+        uses = Counter(name.lower() for name in names)
+        longer = [
+            full if uses[name.lower()] > 1 else name
+            for name, full in zip(names, whole, strict=True)
+        ]
+        if longer == names:
+            return names
+        names = longer
 
 
 def images_job(test: data.TEST) -> Job:
@@ -116,7 +138,7 @@ def held_out_job(dataset: data.Dataset, network: Network) -> Job:
         )
     paths = [valid.stimuli[index] for index in keep]
     names = result_names(paths, dataset.path / "stimuli")
-    return Job(paths, names, dataset.image_size(), [valid.maps[index] for index in keep])
+    return Job(paths, names, network.image_size, [valid.maps[index] for index in keep])
 
 
 @dataclass(frozen=True)

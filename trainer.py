@@ -7,12 +7,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import keras
-import tensorflow as tf
-
 import data
 import model as network
 import utils
+from model import keras, tf
 from utils import History, Progbar, UserError, say
 
 
@@ -23,6 +21,7 @@ class Request:
     Attributes:
         init: The weights to start from, as `MSINET.restore` takes it.
         device: Names the checkpoint files.
+        image_size: The network input (height, width).
         epochs: The total number, those of a run that is continued included.
         batch_size: Images a step.
         learning_rate: Adam's.
@@ -32,6 +31,7 @@ class Request:
 
     init: str
     device: str
+    image_size: tuple[int, int]
     epochs: int
     batch_size: int
     learning_rate: float
@@ -149,11 +149,11 @@ class Trainer:
                 "aside."
             )
         variables = self.optimizer.variables
-        shapes = [tuple(variable.shape) for variable in variables]
-        if [tuple(array.shape) for array in checkpoint.optimizer] != shapes:
+        found = [array.shape for array in checkpoint.optimizer]
+        if found != [tuple(variable.shape) for variable in variables]:
             raise UserError(
-                "The latest checkpoint holds no usable optimizer state. Pass --init FILE --fresh to "
-                "start over from its weights, or --fresh alone."
+                "The latest checkpoint holds no usable optimizer state. Pass --fresh to start "
+                "over; the old run is kept aside."
             )
         for variable, array in zip(variables, checkpoint.optimizer, strict=True):
             variable.assign(array)
@@ -210,7 +210,7 @@ def train(
     Raises:
         UserError: There is nothing to start from, or a checkpoint does not fit the request.
     """
-    name, size = dataset.name(), dataset.image_size()
+    name, size = dataset.name, request.image_size
     if request.fresh:
         put_aside(paths, name, request.device)
     train_set, valid_set = dataset.load_data()
