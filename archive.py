@@ -15,7 +15,8 @@ from typing import BinaryIO
 import config
 from utils import Progbar, UserError, bullet_list
 
-_DAMAGED = (
+# What reading a cut or corrupt archive raises.
+DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -129,7 +130,7 @@ def _damage_reported(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault, not the archive's
         raise UserError(

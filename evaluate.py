@@ -23,7 +23,15 @@ import metrics
 import prepare
 import tables
 from metrics import Positions, Scores
-from utils import MissingFileError, UserError, atomic_write, count_of, sha256, write_json
+from utils import (
+    MissingFileError,
+    UserError,
+    atomic_write,
+    count_of,
+    in_parallel,
+    sha256,
+    write_json,
+)
 
 METRICS = tuple(field.name for field in fields(Scores))
 POINT_METRICS = ("AUC", "sAUC", "NSS", "IG")
@@ -102,7 +110,7 @@ def read_gaze(dataset: data.Dataset, stimuli: Sequence[Path]) -> list[Gaze]:
         read = partial(_tabled_gaze, dataset, rows)
     else:
         read = partial(_mapped_gaze, dataset.path / "stimuli", dataset._files("fixations"))
-    return list(prepare.in_parallel(read, stimuli, "Reading fixations"))
+    return list(in_parallel(read, stimuli, "Reading fixations"))
 
 
 def _size(dataset: data.Dataset, stimulus: Path) -> tuple[int, int]:
@@ -192,7 +200,7 @@ def mean_map(maps: Sequence[Path]) -> np.ndarray:
             raise UserError(f"{path}: a map without a single bright pixel.")
         return saliency / saliency.sum()
 
-    return sum(prepare.in_parallel(density, maps, "Reading maps")) / len(maps)
+    return sum(in_parallel(density, maps, "Reading maps")) / len(maps)
 
 
 def stretched(density: np.ndarray, size: tuple[int, int]) -> np.ndarray:

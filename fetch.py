@@ -14,17 +14,14 @@ and Google's confirmation links are treated alike.
 
 import errno
 import fcntl
-import hashlib
 import html
 import json
-import lzma
 import os
 import re
 import shutil
 import tarfile
 import time
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,7 +36,8 @@ import requests
 from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 import config
-from utils import Progbar, UserError, bullet_list, say, write_json, write_text
+from archive import DAMAGED
+from utils import Progbar, UserError, bullet_list, digest, say, write_json, write_text
 
 _DRIVE = "gdrive:"
 _SNIFFED_BYTES = 512
@@ -49,16 +47,6 @@ _TRANSIENT = (
     requests.ConnectionError,
     requests.Timeout,
     requests.exceptions.ChunkedEncodingError,
-)
-_DAMAGED = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    OSError,
-    NotImplementedError,
-    ValueError,
 )
 
 
@@ -614,7 +602,7 @@ def _check_archive(path: Path) -> None:
                 # What follows the last member is padding and the sum of a compressed stream.
                 while tar.fileobj.read(1 << 20):
                     pass
-    except _DAMAGED as error:
+    except DAMAGED as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's fault, not the archive's
         raise _Refused(
@@ -637,20 +625,13 @@ def _expected_sums(source: Source, path: Path) -> dict[str, str]:
     return {"sha256": recorded[0]} if recorded else {}
 
 
-def _digest(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
-        # Without the flag, systems under FIPS rules have no MD5 at all.
-        new = hashlib.new(algorithm, usedforsecurity=False)
-        return hashlib.file_digest(file, lambda: new).hexdigest()
-
-
 def _check_sums(file: Path, source: Source, path: Path) -> None:
     """Check the size and the sums of `file`, which belongs at `path`."""
     size = file.stat().st_size
     if source.size not in (None, size):
         raise _Changed(f"the file changed: it has {size:,} bytes, {source.size:,} were expected")
     for algorithm, expected in _expected_sums(source, path).items():
-        found = _digest(file, algorithm)
+        found = digest(file, algorithm)
         if found != expected:
             name = {"sha256": "SHA-256", "md5": "MD5"}[algorithm]
             origin = "" if _named_sums(source) else f" according to {_beside(path, '.sha256')}"
@@ -662,7 +643,7 @@ def _check_sums(file: Path, source: Source, path: Path) -> None:
 def _move_into_place(job: _Job) -> None:
     part_path = _beside(job.path, ".part")
     if not _named_sums(job.source):
-        text = f"{_digest(part_path, 'sha256')}  {job.path.name}\n"
+        text = f"{digest(part_path, 'sha256')}  {job.path.name}\n"
         write_text(_beside(job.path, ".sha256"), text)
     os.fsync(job.part.fileno())
     part_path.replace(job.path)

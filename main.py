@@ -355,6 +355,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         message = str(error)
     except OSError as error:
+        if debug:
+            traceback.print_exc()
         place = f"{error.filename}: " if error.filename else ""
         message = f"{place}{error.strerror or error}."
     except KeyboardInterrupt:
@@ -370,8 +372,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if debug:
             raise
-    else:
-        return 0
     print(f"Error: {message}", file=sys.stderr)
     return 2
 

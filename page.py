@@ -4,8 +4,7 @@ import base64
 import io
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -20,7 +19,7 @@ from PIL import Image
 import fixations
 import images
 import report
-from utils import History, Progbar, cores, count_of, write_text
+from utils import History, count_of, in_parallel, write_text
 
 # A page has to go through a mail server, so it never becomes larger, whatever the number of images.
 MOST_BYTES = 12_000_000
@@ -141,18 +140,6 @@ def _environment() -> Environment:
     return environment
 
 
-def _in_parallel(function: Callable, items: Sequence) -> Iterator:
-    """Yield `function(item)` for every item in order, on all cores, with a progress bar."""
-    with ThreadPoolExecutor(cores()) as pool, Progbar(len(items), "Making the report") as bar:
-        try:
-            for result in pool.map(function, items):
-                bar.update()
-                yield result
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
 def _data_uri(picture: np.ndarray, quality: int) -> str:
     buffer = io.BytesIO()
     # More thorough methods take twice as long to save 3% of the bytes.
@@ -238,7 +225,7 @@ def _cards(entries: Sequence[_Entry], budget: int, environment: Environment) -> 
         if len(shown) > level.most_images:
             continue
         make = partial(_card, level=level, environment=environment)
-        cards = list(_in_parallel(make, shown))
+        cards = list(in_parallel(make, shown, "Making the report", "image"))
         if sum(map(_bytes, cards)) <= budget:
             break
     excess = sum(map(_bytes, cards)) - budget

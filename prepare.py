@@ -8,7 +8,6 @@ import shutil
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -23,12 +22,11 @@ from fixations import Table
 from tables import read_tables
 from utils import (
     MissingFileError,
-    Progbar,
     UserError,
     atomic_write,
     bullet_list,
-    cores,
     count_of,
+    in_parallel,
     process_runs,
     say,
     sha256,
@@ -195,18 +193,6 @@ def find_pairs(
     tables = {key: table for key, table in (tables or {}).items() if key not in twice}
     pairs, unpaired = join(single["stimuli"], single["fixations"], single["saliency"], tables)
     return pairs, problems + unpaired
-
-
-def in_parallel(function: Callable, items: Sequence, description: str) -> Iterator:
-    """Yield `function(item)` for every item in order, on all cores, with a progress bar."""
-    with ThreadPoolExecutor(cores()) as pool, Progbar(len(items), description, "pair") as bar:
-        try:
-            for result in pool.map(function, items):
-                bar.update()
-                yield result
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:

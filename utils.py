@@ -9,7 +9,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
@@ -95,7 +96,9 @@ def write_json(path: Path | str, value: Any) -> None:
 def digest(path: Path | str, algorithm: str) -> str:
     """Return a file's digest ("md5", "sha256") in hexadecimal digits."""
     with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+        # A sum recognises files here; systems that forbid MD5 forbid it for secrets only.
+        new = hashlib.new(algorithm, usedforsecurity=False)
+        return hashlib.file_digest(file, lambda: new).hexdigest()
 
 
 def sha256(path: Path | str) -> str:
@@ -218,6 +221,20 @@ class Progbar:
 
     def __exit__(self, *exception: object) -> None:
         self._bar.close()
+
+
+def in_parallel(
+    function: Callable, items: Sequence, description: str, unit: str = "pair"
+) -> Iterator:
+    """Yield `function(item)` for every item in order, on all cores, with a progress bar."""
+    with ThreadPoolExecutor(cores()) as pool, Progbar(len(items), description, unit) as bar:
+        try:
+            for result in pool.map(function, items):
+                bar.update()
+                yield result
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 class History:

@@ -34,7 +34,7 @@ import config
 import download
 import fetch
 import images
-from utils import UserError
+from utils import UserError, digest
 
 STIMULI_URL, MAPS_URL = MIT1003_URLS
 
@@ -236,16 +236,14 @@ def test_a_file_with_another_sum_than_published_is_a_changed_one(home, server, t
 @pytest.mark.parametrize("name", SECOND_MD5)
 def test_the_second_archive_has_its_own_published_sum(home, server, tmp_path, monkeypatch, name):
     server.files = build(name, tmp_path).archives
-    first = fetch._digest(
-        write_files(tmp_path, {"a": next(iter(server.files.values()))}) / "a", "md5"
-    )
+    first = digest(write_files(tmp_path, {"a": next(iter(server.files.values()))}) / "a", "md5")
     monkeypatch.setitem(config.SOURCES[name][0], "md5", first)
     assert SECOND_MD5[name] in fails(home, name=name)
 
 
 def test_a_file_with_the_published_sum_needs_no_option(home, server, tmp_path, monkeypatch):
     path = write_files(tmp_path, {"a": server.files[STIMULI_URL]}) / "a"
-    monkeypatch.setitem(config.SOURCES["mit1003"][0], "md5", fetch._digest(path, "md5"))
+    monkeypatch.setitem(config.SOURCES["mit1003"][0], "md5", digest(path, "md5"))
     outcome = fetched(home)
     assert outcome.status == 0, outcome.err
     assert tree(home.data / "mit1003" / "stimuli") == MADE.stimuli
@@ -396,7 +394,7 @@ def test_the_encoder_is_fetched_if_its_sum_is_the_published_one(tmp_path, server
     content = b"weights" * 1000
     server.files = {VGG16_URL: content}
     path = write_files(tmp_path, {"a": content}) / "a"
-    monkeypatch.setitem(config.VGG16, "md5", fetch._digest(path, "md5"))
+    monkeypatch.setitem(config.VGG16, "md5", digest(path, "md5"))
     place = download.vgg16_weights(tmp_path / "weights")
     assert tree(tmp_path / "weights") == {VGG16: content}
     assert place == tmp_path / "weights" / VGG16

@@ -20,7 +20,7 @@ from scipy.io import savemat
 
 import config
 import data
-import fetch
+from utils import digest
 
 Rows = list[tuple[float, ...]]
 
@@ -518,9 +518,7 @@ def test_only_the_dataset_and_its_whole_archives_are_left(arrived):
 def test_the_record_names_the_archives_by_their_sums(arrived):
     recorded = {archive["name"]: archive["sha256"] for archive in arrived.record["archives"]}
     downloads = arrived.home.data / "downloads"
-    assert recorded == {
-        path.name: fetch._digest(path, "sha256") for path in downloads.glob("*.zip")
-    }
+    assert recorded == {path.name: digest(path, "sha256") for path in downloads.glob("*.zip")}
 
 
 # What only some of the layouts have
